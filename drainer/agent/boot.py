@@ -28,14 +28,17 @@ def _install(worker):
         return
     agent = control.Agent(worker)
     gate.install(worker.app, agent.gate)
+    # The lock first, state.json after: a sidecar that writes "draining" once we have read
+    # finds the lock taken, and doesn't take this process for dead.
+    _serve(agent, os.path.join(directory, "agent.sock"))
     why = statefile.must_not_consume(os.path.join(directory, "state.json"))
     if why is not None:
         gate.start_closed(worker.app, agent.gate, why)
         log.warning("drainer agent: this worker takes no message: %s", why)
-    worker.app.steps["consumer"].add(_step(agent, os.path.join(directory, "agent.sock")))
+    worker.app.steps["consumer"].add(_step(agent))
 
 
-def _step(agent, path):
+def _step(agent):
     """A bootstep of the consumer, for this agent: started at every (re)connect."""
 
     class DrainerAgent(bootsteps.StartStopStep):
@@ -46,12 +49,11 @@ def _step(agent, path):
             # Before Tasks captures it in its strategies.
             consumer.on_task_request = gate.gated_task_request(consumer.on_task_request, agent.gate)
             agent.loop = HubLoop() if consumer.hub is not None else CallSoonLoop()
+            for sock in agent.loop.fds():
+                os.register_at_fork(after_in_child=sock.close)
 
         def start(self, consumer):
             agent.on_connected(consumer)
-            if not hasattr(agent, "server"):
-                agent.server = None
-                _serve(agent, path)
 
         def register_with_event_loop(self, consumer, hub):
             agent.loop.attach(hub, agent.on_tick)
@@ -74,7 +76,5 @@ def _serve(agent, path):
     except OSError as exc:
         log.warning("drainer agent: no socket at %s (%s): the worker goes on without it", path, exc.strerror)
         return
-    agent.server, agent.notify, agent.farewell = serving, notify, serving.farewell
-    for sock in agent.loop.fds():
-        os.register_at_fork(after_in_child=sock.close)
+    agent.notify, agent.farewell = notify, serving.farewell
     log.info("drainer agent: serving on %s", path)

@@ -22,6 +22,7 @@ class Agent:
         self.drain = None  # id of the drain that closed the gate
         self.ending = None  # an `end.Ending` once the worker is to end
         self.notify = lambda: None  # set by boot: tell the watchers
+        self.farewell = lambda message: None  # set by boot: the last word to them
         self._brpop = None
         self._beat_stopped = False
         self._told = None
@@ -51,6 +52,7 @@ class Agent:
         del self.gate.caught[:]
         self._look_for_eta = True
         self._brpop = brpop.of_channel(consumer.task_consumer.channel, self.gate)
+        self._tell()
 
     # -- operations ------------------------------------------------------------------
     def close_gate(self, drain):

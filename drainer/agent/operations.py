@@ -22,7 +22,7 @@ class Operations:
     @property
     def listening(self):
         """Whether the loop can be expected to answer soon."""
-        return self._agent.connected
+        return self._agent.connected and self._agent.loop is not None
 
     def at_once(self, request):
         """An answer that needs nothing of the loop, or None. A stop closes the gate here."""
@@ -33,12 +33,22 @@ class Operations:
         return None
 
     def post(self, job):
-        self._agent.loop.call(self._agent.consumer, job)
+        """Have `job` run in the loop; a worker that has no loop yet drops it.
+
+        What matters of a stop, the closed gate, holds without it, and the ticks of a
+        closed gate do the rest once there is a loop.
+        """
+        if self._agent.loop is not None:
+            self._agent.loop.call(self._agent.consumer, job)
 
     def pulse(self):
         """The thread's longest sleep; without a hub it also drives the drain."""
         agent = self._agent
-        if agent.loop.kind != "call_soon" or not (agent.gate.closed or agent.returning):
+        if not (agent.gate.closed or agent.returning):
+            return None
+        if agent.loop is None:
+            return PULSE
+        if agent.loop.kind != "call_soon":
             return None
         self.post(agent.on_tick)
         return PULSE
@@ -108,7 +118,9 @@ class Operations:
 
 
 def _pool_name(worker):
-    return type(worker.pool).__module__.rsplit(".", 1)[-1]
+    """prefork, thread, gevent, eventlet or solo; None until the pool is there."""
+    pool = getattr(worker, "pool", None)
+    return None if pool is None else type(pool).__module__.rsplit(".", 1)[-1]
 
 
 #: What differs from prefork, a sentence each (facts/celery_agent.md 4).

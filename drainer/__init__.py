@@ -1,0 +1,3 @@
+"""drainer: a Celery worker lifecycle and drain manager for Airflow on Kubernetes."""
+
+__version__ = "0.1.0"

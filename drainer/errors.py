@@ -1,13 +1,13 @@
 """Errors that are answers: what is wrong, where, and what to do.
 
-    DrainerError
-    ├── SettingsError     exit 64   a flag or variable is wrong; all problems at once
-    ├── Refused           exit 4    the state machine says no; nothing has changed
-    ├── DirectoryTaken    exit 73   another sidecar serves this directory
-    ├── DirectoryUnusable exit 73   the directory can't be made or written
-    ├── LinkError         exit 69   the worker can't be reached
-    ├── Unreachable       exit 69   no sidecar answers (of the CLI)
-    └── NotAllowed        exit 77   the token is missing or wrong (of the CLI)
+DrainerError
+├── SettingsError     exit 64   a flag or variable is wrong; all problems at once
+├── Refused           exit 4    the state machine says no; nothing has changed
+├── DirectoryTaken    exit 73   another sidecar serves this directory
+├── DirectoryUnusable exit 73   the directory can't be made or written
+├── LinkError         exit 69   the worker can't be reached
+├── Unreachable       exit 69   no sidecar answers (of the CLI)
+└── NotAllowed        exit 77   the token is missing or wrong (of the CLI)
 """
 
 from collections.abc import Sequence

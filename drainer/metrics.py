@@ -16,7 +16,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.phase = Gauge(
-            "drainer_phase", "1 for the phase that the worker is in, 0 for the others.", ["phase"], registry=self.registry
+            "drainer_phase",
+            "1 for the phase that the worker is in, 0 for the others.",
+            ["phase"],
+            registry=self.registry,
         )
         self.running = Gauge("drainer_running_tasks", "Tasks that run in the worker now.", registry=self.registry)
         self.reserved = Gauge(

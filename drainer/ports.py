@@ -30,8 +30,11 @@ class Link(Protocol):
     """
 
     #: How often to look while a drain is on and while none is, seconds.
-    busy_interval: float
-    idle_interval: float
+    @property
+    def busy_interval(self) -> float: ...
+
+    @property
+    def idle_interval(self) -> float: ...
 
     async def connect(self) -> LinkInfo:
         """Find the worker and learn what it can do."""

@@ -91,14 +91,18 @@ class SidecarSettings:
         _one_of("auto", "agent", "pidbox"),
     )
     agent_wait: float = _setting("How long auto waits for an agent before it tries pidbox.", 10.0, _seconds(0), "10s")
-    broker_url: str | None = _setting("The worker's broker, for pidbox only. Holds a password: prefer the file.", None, str, "")
+    broker_url: str | None = _setting(
+        "The worker's broker, for pidbox only. Holds a password: prefer the file.", None, str, ""
+    )
     broker_url_file: Path | None = _setting("File with the broker's URL.", None, Path, "")
     broker_key_prefix: str = _setting("The worker's global_keyprefix (Redis).", "", str)
     broker_control_exchange: str = _setting("The worker's control_exchange.", "celery", str)
     broker_ca_file: Path | None = _setting("CA certificate of the broker's TLS.", None, Path, "")
     broker_sentinel_master: str | None = _setting("Name of the master behind Redis Sentinel.", None, str, "")
     brpop_timeout: float = _setting("The worker's brpop_timeout or polling_interval (Redis).", 1.0, _seconds(0), "1s")
-    worker: str | None = _setting("Node name of the worker for pidbox, like celery@host. Default: the only one.", None, str, "")
+    worker: str | None = _setting(
+        "Node name of the worker for pidbox, like celery@host. Default: the only one.", None, str, ""
+    )
     end_worker: bool = _setting("End a drained worker also when nothing terminates it.", False, _flag, "false")
     log_format: str = _setting(
         "json, console, or auto: console on a terminal.", "auto", _one_of("auto", "json", "console")

@@ -189,7 +189,6 @@ def _run(item):
     item()
 
 
-
 def _has_data(fd):
     try:
         return bool(select.select([fd], [], [], 0)[0])

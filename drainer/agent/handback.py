@@ -50,7 +50,7 @@ class Returning:
         if not chunk:
             return
         give_back(chunk, broker_kind(consumer))
-        del self._requests[-len(chunk):]
+        del self._requests[-len(chunk) :]
         self.total += len(chunk)
 
 

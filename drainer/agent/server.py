@@ -267,4 +267,3 @@ def _bind(path):
     listener.setblocking(False)
     os.rename(fresh, path)
     return listener
-

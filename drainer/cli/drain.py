@@ -3,9 +3,9 @@
 import click
 
 from drainer.cli import options
-from drainer.cli.client import Client
-from drainer.cli.target import resolve
 from drainer.cli.watching import follow
+from drainer.client.http import Client
+from drainer.client.target import resolve
 
 
 def deadline_body(deadline: str | None, no_deadline: bool) -> dict[str, str]:

@@ -14,4 +14,6 @@ EXIT_CODES = {
     127: ("no command", "`run` can't start its command."),
     130: ("interrupted", "Ctrl-C: watching has stopped, the drain goes on."),
 }
-OK, FAILED, EXPIRED, REFUSED, USAGE, UNREACHABLE, DIRECTORY, TIMED_OUT, NOT_ALLOWED, NO_COMMAND, INTERRUPTED = EXIT_CODES
+OK, FAILED, EXPIRED, REFUSED, USAGE, UNREACHABLE, DIRECTORY, TIMED_OUT, NOT_ALLOWED, NO_COMMAND, INTERRUPTED = (
+    EXIT_CODES
+)

@@ -3,9 +3,9 @@
 import click
 
 from drainer.cli import options, render
-from drainer.cli.client import Client
 from drainer.cli.drain import deadline_body
-from drainer.cli.target import resolve
+from drainer.client.http import Client
+from drainer.client.target import resolve
 
 
 @click.command()

@@ -19,7 +19,9 @@ def settings(*left_out: str) -> Callable[[F], F]:
             if setting.name in left_out or setting.name == "broker_url":  # a password: no flag
                 continue
             default = default_text(setting.name)
-            text = setting.metadata["help"] + (f" [{variable(setting.name)}; default {default}]" if default else f" [{variable(setting.name)}]")
+            text = setting.metadata["help"] + (
+                f" [{variable(setting.name)}; default {default}]" if default else f" [{variable(setting.name)}]"
+            )
             function = click.option(f"--{setting.name.replace('_', '-')}", setting.name, help=text)(function)
         return function
 

@@ -17,14 +17,14 @@ def seconds(value: float | None) -> str:
     """Whole seconds, or tenths below ten."""
     if value is None:
         return "-"
-    return format_duration(round(value, 1) if abs(value) < 10 else round(value))
+    return f"{value:.1f}s" if abs(value) < 10 else format_duration(round(value))
 
 
 def headline(status: dict[str, Any]) -> str:
     """One line: phase, drain, deadline."""
     drain = status["drain"]
     if drain is None:
-        return status["phase"]
+        return str(status["phase"])
     words = [status["phase"] + (", released" if status["released"] else "")]
     words.append(f"{drain['id']} by {drain['by']}" + (f" ({drain['reason']})" if drain["reason"] else ""))
     if status["phase"] == "draining":
@@ -72,7 +72,8 @@ def lines(status: dict[str, Any]) -> list[str]:
         found.append(f"running  {task['id']}  {seconds(task['elapsed_seconds']):>8}  {task_name(task)}")
     for orphan in (status["drain"] or {}).get("orphans", []):
         found.append(
-            f"orphan   {orphan['id']}  {seconds(orphan['elapsed_seconds']):>8}  {task_name(orphan)}  {orphan['outcome']}"
+            f"orphan   {orphan['id']}  {seconds(orphan['elapsed_seconds']):>8}  "
+            f"{task_name(orphan)}  {orphan['outcome']}"
         )
     for limit in status["worker"]["limits"]:
         found.append(f"limit    {limit}")

@@ -8,7 +8,7 @@ import click
 from drainer import logs
 from drainer.cli import exits
 from drainer.cli.flags import settings
-from drainer.cli.target import is_served, runs_directory
+from drainer.client.target import is_served, runs_directory
 from drainer.errors import DirectoryTaken, DrainerError
 from drainer.settings import load
 

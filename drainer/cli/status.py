@@ -3,8 +3,8 @@
 import click
 
 from drainer.cli import options, render
-from drainer.cli.client import Client
-from drainer.cli.target import resolve
+from drainer.client.http import Client
+from drainer.client.target import resolve
 
 
 @click.command()

@@ -3,9 +3,9 @@
 import click
 
 from drainer.cli import options
-from drainer.cli.client import Client
-from drainer.cli.target import resolve
 from drainer.cli.watching import follow
+from drainer.client.http import Client
+from drainer.client.target import resolve
 from drainer.core.durations import parse_duration
 from drainer.core.refusals import refuse
 
@@ -22,4 +22,6 @@ def command(target: str | None, token_file: str | None, output: str, timeout: st
     client = Client(resolve(target), token_file)
     if client.status()["phase"] == "serving":
         raise refuse("nothing-drains", "there is no drain to wait for")
-    return follow(client, output, lambda now: bool(now["released"]) or now["phase"] == "serving", live=False, timeout=limit)
+    return follow(
+        client, output, lambda now: bool(now["released"]) or now["phase"] == "serving", live=False, timeout=limit
+    )

@@ -3,19 +3,20 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-
 from typing import Any
 
 import click
 
 from drainer.cli import exits, options, render
-from drainer.cli.client import Client
+from drainer.client.http import Client
 from drainer.errors import Unreachable
 
 Status = dict[str, Any]
 
 
-def follow(client: Client, output: str, done: Callable[[Status], bool], live: bool, timeout: float | None = None) -> int:
+def follow(
+    client: Client, output: str, done: Callable[[Status], bool], live: bool, timeout: float | None = None
+) -> int:
     """Show changes until `done`; the exit code tells the verdict.
 
     Ctrl-C stops the watching and not the drain, and says so.
@@ -124,4 +125,7 @@ class _Lines:
             click.echo(f"{render.clock(status['now'])} {what}")
         if status["released"] and status["drain"]:
             for orphan in status["drain"]["orphans"]:
-                click.echo(f"{render.clock(status['now'])} cut off: {render.task_name(orphan)} {orphan['id']} ({orphan['outcome']})")
+                click.echo(
+                    f"{render.clock(status['now'])} cut off: "
+                    f"{render.task_name(orphan)} {orphan['id']} ({orphan['outcome']})"
+                )

@@ -63,7 +63,7 @@ class AgentLink:
         except LinkError:
             await self.close()
             raise
-        if "hello" != hello.get("re") or hello.get("protocol") != PROTOCOL:
+        if hello.get("re") != "hello" or hello.get("protocol") != PROTOCOL:
             await self.close()
             raise LinkError(
                 f"the agent speaks protocol {str(hello.get('protocol'))[:10]}, this drainer speaks {PROTOCOL}"
@@ -227,7 +227,9 @@ def _workload(status: dict[str, Any]) -> Workload:
 
 def _airflow(item: dict[str, Any]) -> AirflowIdentity | None:
     found = item.get("airflow")
-    return None if found is None else AirflowIdentity(**{key: found.get(key) for key in AirflowIdentity.__annotations__})
+    return (
+        None if found is None else AirflowIdentity(**{key: found.get(key) for key in AirflowIdentity.__annotations__})
+    )
 
 
 def _task(item: dict[str, Any]) -> Task:

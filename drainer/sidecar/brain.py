@@ -145,9 +145,7 @@ class Brain:
             if drain.released and not was.released:
                 for orphan in drain.orphans:
                     self.metrics.orphans.labels(orphan.outcome).inc()
-                    log.warning(
-                        "orphan", drain=drain.id, task=orphan.id, name=orphan.name, outcome=str(orphan.outcome)
-                    )
+                    log.warning("orphan", drain=drain.id, task=orphan.id, name=orphan.name, outcome=str(orphan.outcome))
         self._show()
 
     def _show(self) -> None:

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable
 
 from drainer import clock, logs
+from drainer.core.clock import Instant
 from drainer.core.events import Action, Ended, EndWorker, Gone, KillWorker, Observed, Silent
 from drainer.core.machine import next_wake
 from drainer.core.phases import Phase
@@ -22,8 +23,10 @@ log = logs.get("link")
 
 #: Pauses between two attempts to reach a worker that doesn't answer, seconds.
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0
+#: A worker may take so long to start before its silence is called a problem, seconds.
+STARTING = 10.0
 #: A status that somebody asks for is at most so old, unless the worker takes longer, seconds.
-RECENT, FRESH = 0.5, 1.0
+RECENT, FRESH = 0.05, 1.0
 #: A link that looks at least so often by itself may be asked for each status, seconds.
 CHEAP = 20.0
 
@@ -45,6 +48,7 @@ class Hands:
         self._end = False
         self._told_gone = False
         self._retry = RETRY_FIRST
+        self._since = Instant.of(clock.read())
         brain.on_actions(self.act)
 
     def act(self, actions: list[Action]) -> None:
@@ -114,7 +118,8 @@ class Hands:
     async def _turn(self) -> None:
         if not self._connected:
             await self._connect()
-        assert self._link is not None and self.info is not None
+        assert self._link is not None
+        assert self.info is not None
         if self._kill is not None:
             return await self._cut_off(self._link, self._kill)
         workload = await self._link.observe()
@@ -129,6 +134,7 @@ class Hands:
         self._seen(workload)
         if self._end and workload.verified:
             await self._link.end()
+        return None
 
     def _stopped_by_us(self, workload: Workload) -> bool:
         return workload.extra.get("gate") == "closed" or (bool(workload.extra.get("paused")) and workload.verified)
@@ -149,7 +155,8 @@ class Hands:
             log.info("limit of this worker", limit=limit)
 
     async def _cut_off(self, link: Link, kill: KillWorker) -> None:
-        assert self.info is not None and self._brain.state.drain is not None
+        assert self.info is not None
+        assert self._brain.state.drain is not None
         if not self.info.can_end:
             self._kill = None
             self._brain.apply(Ended(self._brain.state.drain.orphans))
@@ -192,13 +199,18 @@ class Hands:
 
     async def _lost(self, why: str) -> None:
         gone = self._link.gone() if self._link is not None else None
+        was_connected = self._connected
         self._disconnect()
         if gone is not None:
             self.tell_gone(gone)
             return
-        code = "no-link" if self.info is None else "worker-silent"
-        self._brain.problems.put(code, why)
         self._brain.apply(Silent())
+        if was_connected:
+            return  # try once to connect again before anybody is alarmed
+        if self.info is not None:
+            self._brain.problems.put("worker-silent", why)
+        elif -self._since.seconds_until(clock.read()) > STARTING:
+            self._brain.problems.put("no-link", why)
 
     def tell_gone(self, why: str) -> None:
         """The worker process is known to be dead, from the link or from whoever started it."""

@@ -58,9 +58,7 @@ class Intents:
         state = self._brain.state
         try:
             if intent is not None:
-                self._brain.apply(
-                    Requested(intent.id, Trigger.CONTROLLER, intent.by, intent.reason, intent.deadline)
-                )
+                self._brain.apply(Requested(intent.id, Trigger.CONTROLLER, intent.by, intent.reason, intent.deadline))
             elif state.phase is Phase.DRAINING and state.drain and state.drain.trigger is Trigger.CONTROLLER:
                 self._brain.apply(Cancelled("controller", "the annotation is gone"))
             problems.clear("intent-refused")

@@ -6,9 +6,9 @@ from drainer import __version__
 from drainer.core.drain import Trigger
 from drainer.core.intent import ID, TEXT
 from drainer.core.phases import Phase
+from drainer.core.refusals import REFUSALS
 from drainer.core.workload import Outcome
 from drainer.sidecar.problem_details import REQUEST_PROBLEMS
-from drainer.core.refusals import REFUSALS
 
 Json = dict[str, Any]
 
@@ -69,7 +69,9 @@ def _paths() -> Json:
             "get": {
                 "summary": "This document",
                 "security": [],
-                "responses": {"200": {"description": "OpenAPI", "content": {"application/json": {"schema": {"type": "object"}}}}},
+                "responses": {
+                    "200": {"description": "OpenAPI", "content": {"application/json": {"schema": {"type": "object"}}}}
+                },
             }
         },
         "/v1/status": {"get": _order("What is the worker doing?", {200: "now"})},
@@ -84,7 +86,10 @@ def _paths() -> Json:
                 "summary": "Status changes as server-sent events (event: status)",
                 "security": [{"token": []}],
                 "responses": {
-                    "200": {"description": "a stream", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+                    "200": {
+                        "description": "a stream",
+                        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    },
                     "401": _PROBLEM,
                     "503": _PROBLEM,
                 },
@@ -151,7 +156,17 @@ def _status() -> Json:
     task = {**_TASK, "acks_late": {"type": ["boolean", "null"]}}
     return {
         "type": "object",
-        "required": ["version", "phase", "released", "terminating", "drain", "worker", "running", "problems", "history"],
+        "required": [
+            "version",
+            "phase",
+            "released",
+            "terminating",
+            "drain",
+            "worker",
+            "running",
+            "problems",
+            "history",
+        ],
         "properties": {
             "version": {"type": "string"},
             "phase": {"enum": [str(phase) for phase in Phase]},
@@ -165,7 +180,7 @@ def _status() -> Json:
                     "trigger": {"enum": [str(one) for one in Trigger]},
                     "by": {"type": "string"},
                     "reason": {"type": "string"},
-                    **{name: _INSTANT for name in ("requested", "deadline", "stopped", "ended", "released")},
+                    **dict.fromkeys(("requested", "deadline", "stopped", "ended", "released"), _INSTANT),
                     "remaining_seconds": _SECONDS,
                     "elapsed_seconds": {"type": "number"},
                     "orphans": {"type": "array", "items": {"type": "object", "properties": orphan}},

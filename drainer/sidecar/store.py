@@ -33,7 +33,7 @@ def claim(directory: Path) -> IO[str]:
     Raises:
         DirectoryTaken: a living sidecar holds it.
     """
-    file = open(directory / "sidecar.lock", "w")
+    file = open(directory / "sidecar.lock", "w")  # noqa: SIM115 (held until the process ends)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:

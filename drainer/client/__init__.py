@@ -1,0 +1,1 @@
+"""Speaks to sidecars over HTTP, and finds the local ones; standard library only."""

@@ -1,0 +1,1 @@
+"""`drainer demo`: a deploy under load, counted from the outside."""

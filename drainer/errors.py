@@ -6,6 +6,7 @@ DrainerError
 ├── DirectoryTaken    exit 73   another sidecar serves this directory
 ├── DirectoryUnusable exit 73   the directory can't be made or written
 ├── LinkError         exit 69   the worker can't be reached
+│   └── Incompatible            an agent of another version answers
 ├── Unreachable       exit 69   no sidecar answers (of the CLI)
 └── NotAllowed        exit 77   the token is missing or wrong (of the CLI)
 """
@@ -58,6 +59,10 @@ class LinkError(DrainerError):
     """The worker can't be reached over this link now. Never means: idle."""
 
     exit_code = 69
+
+
+class Incompatible(LinkError):
+    """What answers is an agent of another version."""
 
 
 class Unreachable(DrainerError):

@@ -1,5 +1,6 @@
 """structlog: JSON in a pod, colours on a terminal; one event a fact, with who, why, when."""
 
+import contextlib
 import logging
 import sys
 from typing import Any
@@ -22,11 +23,22 @@ def configure(format: str = "auto", level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *args: _Printer(),
         cache_logger_on_first_use=True,
     )
     # Libraries at warning, whatever our level: celery's and kombu's debug lines hold messages.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+
+
+class _Printer:
+    """Lines on stderr; a full disk or a closed pipe loses the line, not the drain."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def _without_text(logger: Any, name: str, event: Any) -> Any:

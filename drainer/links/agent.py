@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from drainer.core.workload import AirflowIdentity, Orphan, Outcome, Task, Workload
-from drainer.errors import LinkError
+from drainer.errors import Incompatible, LinkError
 from drainer.ports import LinkInfo
 
 PROTOCOL = 1
@@ -59,15 +59,14 @@ class AgentLink:
         self._reader = asyncio.create_task(self._read(stream), name="agent-link")
         try:
             hello = await self._ask("hello")
+            if hello.get("protocol") != PROTOCOL:
+                raise Incompatible(
+                    f"the agent speaks protocol {str(hello.get('protocol'))[:10]}, this drainer speaks {PROTOCOL}"
+                )
             await self._ask("watch")
         except LinkError:
             await self.close()
             raise
-        if hello.get("re") != "hello" or hello.get("protocol") != PROTOCOL:
-            await self.close()
-            raise LinkError(
-                f"the agent speaks protocol {str(hello.get('protocol'))[:10]}, this drainer speaks {PROTOCOL}"
-            )
         self.info = _info(hello)
         return self.info
 

@@ -68,7 +68,7 @@ class Brain:
         before = self.state
         after, actions = step(before, event, clock.read(), self.policy)
         self.state = after
-        if encode_state(after) != encode_state(before) or self._unsaved:
+        if (encode_state(after) != encode_state(before) or self._unsaved) and not self._in_recovery(after):
             self._save(after)
         if any(isinstance(action, Release) for action in actions):
             self._release()
@@ -110,6 +110,11 @@ class Brain:
         """Tell everyone who subscribed to look again."""
         for listener in list(self._listeners):
             listener()
+
+    @staticmethod
+    def _in_recovery(state: State) -> bool:
+        """A state.json that can't be read stays until a person has decided."""
+        return state.drain is not None and state.drain.trigger is Trigger.RECOVERY
 
     # -- keeping --------------------------------------------------------------------------
     def _save(self, state: State) -> None:

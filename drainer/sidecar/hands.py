@@ -15,7 +15,7 @@ from drainer.core.events import Action, Ended, EndWorker, Gone, KillWorker, Obse
 from drainer.core.machine import next_wake
 from drainer.core.phases import Phase
 from drainer.core.workload import Orphan, Workload
-from drainer.errors import LinkError
+from drainer.errors import Incompatible, LinkError
 from drainer.ports import Link, LinkInfo
 from drainer.sidecar.brain import Brain
 
@@ -92,7 +92,7 @@ class Hands:
                 self._retry = RETRY_FIRST
                 pause = self._pause()
             except LinkError as exc:
-                await self._lost(str(exc))
+                await self._lost(exc)
                 pause = self._retry
                 self._retry = min(RETRY_MOST, self._retry * 2)
             with contextlib.suppress(TimeoutError):
@@ -197,7 +197,8 @@ class Hands:
             self._closing = asyncio.ensure_future(self._link.close())
         self._connected = False
 
-    async def _lost(self, why: str) -> None:
+    async def _lost(self, error: LinkError) -> None:
+        why = str(error)
         gone = self._link.gone() if self._link is not None else None
         was_connected = self._connected
         self._disconnect()
@@ -205,6 +206,9 @@ class Hands:
             self.tell_gone(gone)
             return
         self._brain.apply(Silent())
+        if isinstance(error, Incompatible):
+            self._brain.problems.put("agent-incompatible", why)
+            return
         if was_connected:
             return  # try once to connect again before anybody is alarmed
         if self.info is not None:

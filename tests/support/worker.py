@@ -163,10 +163,11 @@ class Worker:
         agent_path = setting.folder / "agent"
         if agent and not (agent_path / "drainer_agent").exists():
             install_agent(agent_path)
-        more = {"TEST_WORKER": name, "DRAINER_DIR": str(self.directory), **(environ or {})}
+        more = {"TEST_WORKER": name, "DRAINER_DIR": str(self.directory)}
         if agent:
             more["PYTHONPATH"] = f"{agent_path}:{ROOT}"
             more["CELERY_WORKER_INCLUDE"] = "drainer_agent"
+        more |= environ or {}
         self._command = [sys.executable, "-m", "celery", "-A", "tests.support.app", "worker", "-l", level]
         self._command += ["-c", str(concurrency), "-P", pool, "-n", self.node, *options]
         self._environ = setting.environ(**more)

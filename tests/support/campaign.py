@@ -6,7 +6,10 @@ A number may run twice or not at all only for a reason that is known beforehand:
 - cut off at a deadline: it is listed as an orphan; late-acked ones run again, early-acked
   ones are lost;
 - a restart of the broker while it ran (late-acked) or while its ack was on the way: what an
-  outage redelivers to a plain worker it redelivers to ours.
+  outage redelivers to a plain worker it redelivers to ours;
+- a worker that Celery itself loses to such a restart: kombu 5.7 on Redis dies of an
+  AttributeError when it can't restore what it holds (docs/decisions/0005). It is started
+  again, as a kubelet would.
 """
 
 import json
@@ -90,11 +93,12 @@ class Campaign:
     orphans: dict[str, str] = field(default_factory=dict)
     expired_at: dict[str, float] = field(default_factory=dict)
     outages: list[tuple[float, float]] = field(default_factory=list)
+    casualties: set[str] = field(default_factory=set)
     done: dict[str, int] = field(default_factory=dict)
     taken_after_release: list[str] = field(default_factory=list)
 
     def play(self) -> str:
-        stay = self.setting.worker("stay", concurrency=4)
+        stay = self._stay = self.setting.worker("stay", concurrency=4)
         producer = Producer(self.setting, self.rng, self.rate)
         number = 0
         worker, sidecar = self._pair(number)
@@ -135,7 +139,10 @@ class Campaign:
             return False
         status = sidecar.until(lambda s: s["released"], 90, "drained")
         assert status["phase"] == "drained", status
-        assert status["drain"]["orphans"] == [], status
+        if worker.process.poll() is not None and self.outages:
+            self._lost_to_the_outage(worker)
+        else:
+            assert status["drain"]["orphans"] == [], status
         self._count("drained")
         self._released(worker, sidecar)
         return True
@@ -160,6 +167,19 @@ class Campaign:
             self.server.restart()
             producer.connect()
             self.outages.append((start, time.time()))
+        eventually(lambda: self._back(self._stay, len(self.outages)), 30, "the worker that stays is back")
+
+    def _back(self, worker: Worker, times: int) -> bool:
+        """Whether it has reconnected; started again when Celery has lost it."""
+        if worker.process.poll() is not None:
+            self._lost_to_the_outage(worker)
+            worker.start()
+        return worker.text().count("Connected to") > times
+
+    def _lost_to_the_outage(self, worker: Worker) -> None:
+        assert "has no attribute 'hostname'" in worker.text(), "lost to something else"
+        self.casualties |= set(self._running_on(worker))
+        self._count("workers that Celery lost to an outage")
 
     def _worker_stopped(self, producer: Producer, worker: Worker, sidecar: SidecarProcess) -> None:
         os.kill(worker.process.pid, signal.SIGSTOP)
@@ -211,6 +231,8 @@ class Campaign:
     def _settle(self, sent: int) -> None:
         """Wait until every number that must end has ended."""
         due = {str(n) for n in range(sent)} - {n for n, kind in self.orphans.items() if kind == "early"}
+        if not self.late:
+            due -= self.casualties
 
         def missing() -> set[str]:
             return due - set(self.setting.ledger.counts("end"))
@@ -247,7 +269,7 @@ class Campaign:
                 continue
             if starts[number] == 1 and ends[number] == 1:
                 continue
-            if self._outage(lines, number):
+            if number in self.casualties or self._outage(lines, number):
                 redelivered += 1
                 continue
             (lost if ends[number] == 0 else twice).append(number)

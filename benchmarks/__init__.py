@@ -1,0 +1,1 @@
+"""Figures, each beside the plain alternative, in one run: ``tox -e bench``."""

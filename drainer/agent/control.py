@@ -135,6 +135,8 @@ class Agent:
         if names or consumer.task_consumer._active_tags:
             if self._brpop is not None and not self._brpop.disarm():
                 return  # no right to CLIENT: the BRPOP ends by itself within brpop_timeout
+            tags = consumer.task_consumer._active_tags
+            self.returning.queue_of.update({tag: name for name, tag in tags.items()})
             for name in names:
                 consumer.cancel_task_queue(name)
             self._look_for_eta = True

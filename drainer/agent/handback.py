@@ -22,6 +22,8 @@ class Returning:
 
     def __init__(self):
         self._requests = []
+        #: Names of the queues that were consumed, by consumer tag.
+        self.queue_of = {}
         #: How many messages this process has handed back so far.
         self.total = 0
 
@@ -49,19 +51,16 @@ class Returning:
         chunk = self._requests[-CHUNK:]
         if not chunk:
             return
-        give_back(chunk, broker_kind(consumer))
+        for channel, group in _by_channel(chunk):
+            if broker_kind(consumer) == "redis":
+                handback_redis.give_back(channel, group)
+            else:
+                handback_amqp.give_back(channel, group, consumer, self.queue_of)
+            for request in group:
+                request.acknowledged = True  # nobody may acknowledge or reject it again
+                worker_state.task_ready(request)
         del self._requests[-len(chunk) :]
         self.total += len(chunk)
-
-
-def give_back(requests, kind):
-    """Hand `requests` (oldest first) back in one go and forget them in the worker."""
-    for channel, group in _by_channel(requests):
-        module = handback_redis if kind == "redis" else handback_amqp
-        module.give_back(channel, group)
-        for request in group:
-            request.acknowledged = True  # nobody may acknowledge or reject it again
-            worker_state.task_ready(request)
 
 
 def _by_channel(requests):

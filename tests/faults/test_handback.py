@@ -16,7 +16,7 @@ from tests.support.worker import Setting
 @pytest.mark.parametrize("quorum", [False, True])
 def test_the_same_message_is_handed_back_thirty_times(rabbit: RabbitServer, tmp_path: Path, quorum: bool) -> None:
     """On a quorum queue with a delivery limit that thirty deliveries would pass."""
-    setting = Setting(rabbit.url, tmp_path / "s", queue=f"q-{uuid.uuid4().hex[:8]}", quorum=1000 if quorum else 0)
+    setting = Setting(rabbit.url, tmp_path / "s", queue=f"q-{uuid.uuid4().hex[:8]}", quorum=20 if quorum else 0)
     try:
         setting.send_work(range(1), 25)
         worker = setting.worker(concurrency=1)

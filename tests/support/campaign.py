@@ -137,15 +137,29 @@ class Campaign:
             fault(producer, worker, sidecar)
         if cancel and self._cancel(sidecar):
             return False
+        if self.link == "pidbox":
+            self._mind_a_lost_worker(worker, sidecar)
         status = sidecar.until(lambda s: s["released"], 90, "drained")
         assert status["phase"] == "drained", status
         if worker.process.poll() is not None and self.outages:
             self._lost_to_the_outage(worker)
-        else:
+        elif not self.casualties:
             assert status["drain"]["orphans"] == [], status
         self._count("drained")
         self._released(worker, sidecar)
         return True
+
+    def _mind_a_lost_worker(self, worker: Worker, sidecar: SidecarProcess) -> None:
+        """To the broker link a lost worker is silent, never idle; started again, it must be stopped again."""
+
+        def over() -> bool:
+            status = sidecar.status()
+            return worker.process.poll() is not None or bool(status and status["released"])
+
+        eventually(over, 90, "released, or the worker lost")
+        if worker.process.poll() is not None:
+            self._lost_to_the_outage(worker)
+            worker.start()
 
     def _faults(self, drain: int) -> list[Callable[[Producer, Worker, SidecarProcess], None]]:
         found: list[Callable[[Producer, Worker, SidecarProcess], None]] = []

@@ -1,6 +1,5 @@
 """Run every figure, or those that are named: ``python -m benchmarks stop release``."""
 
-
 import sys
 import tempfile
 from collections.abc import Callable

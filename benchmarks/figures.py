@@ -30,7 +30,8 @@ class Row:
     reached: bool
 
     def line(self) -> str:
-        return f"{self.name:<52} {self.ours:>22} {self.plain:>30} {self.reach:>16}  {'' if self.reached else 'NOT REACHED'}"
+        missed = "" if self.reached else "NOT REACHED"
+        return f"{self.name:<52} {self.ours:>22} {self.plain:>30} {self.reach:>16}  {missed}"
 
 
 def p99(values: list[float]) -> float:
@@ -69,7 +70,16 @@ def stop(folder: Path) -> list[Row]:
                 agent.ask("resume")
                 time.sleep(0.02)
             plain = []
-            command = [sys.executable, "-m", "celery", "-A", "tests.support.app", "control", "cancel_consumer", "celery"]
+            command = [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                "tests.support.app",
+                "control",
+                "cancel_consumer",
+                "celery",
+            ]
             for _ in range(3):
                 start = time.perf_counter()
                 subprocess.run(command, env=setting.environ(), cwd=ROOT, capture_output=True, check=True)
@@ -230,7 +240,13 @@ def commands(folder: Path) -> list[Row]:
         waiting = during(5)
     return [
         Row("broker commands caused by one drain", str(caused), "", "O(1)", caused <= 20),
-        Row("broker commands while waiting, 5 s", str(waiting), f"not draining: {idle}", "none", waiting <= idle and waiting <= 3),
+        Row(
+            "broker commands while waiting, 5 s",
+            str(waiting),
+            f"not draining: {idle}",
+            "none",
+            waiting <= idle and waiting <= 3,
+        ),
     ]
 
 
@@ -254,7 +270,9 @@ def cost(folder: Path) -> list[Row]:
             ratios.append(pair[True] / pair[False] - 1)
     median = statistics.median(ratios)
     spread = f"{min(ratios) * 100:+.1f} to {max(ratios) * 100:+.1f} %"
-    return [Row("cost of the agent to a worker, MainProcess CPU", f"{median * 100:+.1f} %", spread, "1 %", median <= 0.01)]
+    return [
+        Row("cost of the agent to a worker, MainProcess CPU", f"{median * 100:+.1f} %", spread, "1 %", median <= 0.01)
+    ]
 
 
 def _main_cpu(setting: Setting, server: RedisServer, count: int, name: str, agent: bool) -> float:
@@ -294,11 +312,18 @@ def sidecar(folder: Path) -> list[Row]:
         before = cpu()
         time.sleep(seconds)
         share = (cpu() - before) / seconds * 100
-    code = "import starlette.applications, uvicorn, structlog, prometheus_client, os; print(open('/proc/self/status').read())"
+    code = "import starlette.applications, uvicorn, structlog, prometheus_client; "
+    code += "print(open('/proc/self/status').read())"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     bare = int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS"))) / 1024
     return [
-        Row("sidecar memory when idle, RSS", f"{memory:.1f} MiB", f"bare libraries {bare:.1f} MiB", "40 MiB", memory <= 40),
+        Row(
+            "sidecar memory when idle, RSS",
+            f"{memory:.1f} MiB",
+            f"bare libraries {bare:.1f} MiB",
+            "40 MiB",
+            memory <= 40,
+        ),
         Row("sidecar CPU when idle", f"{share:.3f} % of a core", "", "below 0.1 %", share < 0.1),
     ]
 

@@ -40,8 +40,8 @@ def settings() -> str:
         rows.append((flag, f"`{variable(setting.name)}`", f"`{default}`" if default else "", setting.metadata["help"]))
     return (
         "# Settings\n\n" + NOTE + "Of `drainer sidecar`; `drainer run` takes them too, but for those that it decides "
-        "itself (`--dir`, `--intent-file`, `--agent-wait`, `--end-worker`). A flag wins over its variable. All problems "
-        "are reported at once, with exit code 64, before anything starts.\n\n"
+        "itself (`--dir`, `--intent-file`, `--agent-wait`, `--end-worker`). A flag wins over its variable. "
+        "All problems are reported at once, with exit code 64, before anything starts.\n\n"
         + table(("flag", "variable", "default", "what it is"), rows)
     )
 
@@ -71,7 +71,12 @@ def metrics() -> str:
         labels = sorted({label for sample in metric.samples for label in sample.labels if label != "le"})
         name = metric.name + ("_total" if metric.type == "counter" else "")
         rows.append((f"`{name}`", metric.type, ", ".join(labels), metric.documentation))
-    return "# Metrics\n\n" + NOTE + "At `/metrics` of the sidecar.\n\n" + table(("name", "type", "labels", "what it is"), rows)
+    return (
+        "# Metrics\n\n"
+        + NOTE
+        + "At `/metrics` of the sidecar.\n\n"
+        + table(("name", "type", "labels", "what it is"), rows)
+    )
 
 
 def exit_codes() -> str:
@@ -87,7 +92,9 @@ def problems() -> str:
     rows += [(f"`{code}`", str(status), title, hint) for code, (status, title, hint) in REFUSALS.items()]
     standing = [(f"`{code}`", advice) for code, advice in ADVICE.items()]
     return (
-        "# Problems\n\n" + NOTE + f"Answers of the HTTP API are RFC 9457 problem details; `type` is `{TYPE}` and the code. "
+        "# Problems\n\n"
+        + NOTE
+        + f"Answers of the HTTP API are RFC 9457 problem details; `type` is `{TYPE}` and the code. "
         "A refused request changes nothing.\n\n"
         + table(("code", "status", "title", "hint"), rows)
         + "\nProblems that stand, shown in the status until they are gone:\n\n"

@@ -74,7 +74,10 @@ def test_redis_behind_sentinel(redis_server: RedisServer, tmp_path: Path) -> Non
 
 def test_redis_without_the_rights_to_client_and_scripts(tmp_path: Path) -> None:
     """An ACL without CLIENT and EVAL: a stop waits for its BRPOP, the hand back goes one by one."""
-    server = RedisServer(tmp_path / "redis", extra=("--user", "default", "on", "nopass", "~*", "&*", "+@all", "-client|id", "-client|unblock", "-eval"))
+    server = RedisServer(
+        tmp_path / "redis",
+        extra=("--user", "default", "on", "nopass", "~*", "&*", "+@all", "-client|id", "-client|unblock", "-eval"),
+    )
     setting = Setting(server.url, tmp_path / "s")
     try:
         drained_and_resumed(setting)

@@ -110,7 +110,9 @@ def test_a_stop_holds_through_add_consumer_reconnects_and_pool_changes(on_redis:
     assert set(on_redis.ledger.counts("start").values()) == {1}
 
 
-@pytest.mark.parametrize("content", ['{"version": 1, "phase": "draining"}', '{"version": 1, "pha', '{"version": 99, "phase": "serving"}'])
+@pytest.mark.parametrize(
+    "content", ['{"version": 1, "phase": "draining"}', '{"version": 1, "pha', '{"version": 99, "phase": "serving"}']
+)
 def test_a_worker_that_starts_while_a_drain_is_on_takes_no_message(setting: Setting, broker: Any, content: str) -> None:
     setting.send_work(range(50))
     directory = setting.folder / "dir-w1"

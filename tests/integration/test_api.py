@@ -30,7 +30,9 @@ class Served:
         flags = ("--listen", f"127.0.0.1:{self.port}", "--token-file", str(self.token_file))
         self.sidecar: SidecarProcess = self.setting.sidecar(folder / "dir", *flags)
 
-    def ask(self, method: str, path: str, body: Any = None, token: str | None = TOKEN, **headers: str) -> tuple[int, Any]:
+    def ask(
+        self, method: str, path: str, body: Any = None, token: str | None = TOKEN, **headers: str
+    ) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         if token is not None:
@@ -139,7 +141,8 @@ def test_orders_in_the_wrong_phase(served: Served) -> None:
 
 def test_a_large_body_is_refused_early(served: Served) -> None:
     with served.raw() as sock:
-        head = f"POST /v1/drain HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {10 * 2**20}\r\n\r\n"
+        head = f"POST /v1/drain HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+        head += f"Content-Length: {10 * 2**20}\r\n\r\n"
         sock.sendall(head.encode())
         assert b" 413 " in sock.makefile("rb").readline()
     status, problem = served.ask("POST", "/v1/drain", b"x" * 100_000)

@@ -90,7 +90,11 @@ def test_drain_extend_cancel_wait_and_force(on_redis: Setting) -> None:
     past = cli(run, "drain", "--deadline", "2001-01-01T00:00:00Z")
     assert past.returncode == 4
     assert "in the past" in past.stderr
-    wrong = [cli(run, "drain", "--deadline", "soon"), cli(run, "drain", "--deadline", "1h", "--no-deadline"), cli(run, "drian")]
+    wrong = [
+        cli(run, "drain", "--deadline", "soon"),
+        cli(run, "drain", "--deadline", "1h", "--no-deadline"),
+        cli(run, "drian"),
+    ]
     assert [done.returncode for done in wrong] == [64, 64, 64]
     assert cli(run, "drain", "--no-wait", "--no-deadline").returncode == 0
     assert cli(run, "wait", "--timeout", "500ms").returncode == 75
@@ -145,7 +149,9 @@ def test_no_sidecar_is_an_answer(on_redis: Setting, tmp_path: Any) -> None:
 def test_without_the_agent_run_still_drains_by_the_broker(on_redis: Setting) -> None:
     """A worker with -I doesn't load the agent: the sidecar says so and uses the broker."""
     on_redis.send_work(range(2), 14)
-    run = on_redis.run("one", celery_worker("one@test", 2, "-I", "tests.support.app"), DRAINER_BROKER_URL=on_redis.broker)
+    run = on_redis.run(
+        "one", celery_worker("one@test", 2, "-I", "tests.support.app"), DRAINER_BROKER_URL=on_redis.broker
+    )
     status = run.until(lambda s: s["worker"]["link"] == "pidbox" and s["work"], 40)
     assert [problem["code"] for problem in status["problems"]] == ["agent-not-loaded"]
     run.process.terminate()

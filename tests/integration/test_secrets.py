@@ -27,7 +27,9 @@ def own_lines(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if "drainer" in line)
 
 
-@pytest.mark.parametrize(("pool", "link"), [("prefork", "agent"), ("threads", "agent"), ("solo", "agent"), ("prefork", "pidbox")])
+@pytest.mark.parametrize(
+    ("pool", "link"), [("prefork", "agent"), ("threads", "agent"), ("solo", "agent"), ("prefork", "pidbox")]
+)
 def test_marked_secrets_are_nowhere(on_redis: Setting, pool: str, link: str, tmp_path: Path) -> None:
     on_redis.send(
         [("work", [f"{MARK}-arg", 1.5], {"kwargs": {"password": f"{MARK}-kw"}, "headers": {"x": f"{MARK}-header"}})] * 6

@@ -221,7 +221,12 @@ def test_a_stale_socket_is_no_worker_and_no_idleness(on_redis: Setting) -> None:
         sock.bind(str(directory / "agent.sock"))
     # Its lock is held: whoever serves there lives, so a refusal is no proof of death.
     holder = subprocess.Popen(
-        [sys.executable, "-c", f"import fcntl,time;f=open('{directory}/agent.sock.lock','a');fcntl.lockf(f,2);print(1,flush=True);time.sleep(60)"],
+        [
+            sys.executable,
+            "-c",
+            f"import fcntl,time;f=open('{directory}/agent.sock.lock','a');fcntl.lockf(f,2);"
+            "print(1,flush=True);time.sleep(60)",
+        ],
         stdout=subprocess.PIPE,
     )
     assert holder.stdout is not None

@@ -163,7 +163,7 @@ class Campaign:
 
     def _faults(self, drain: int) -> list[Callable[[Producer, Worker, SidecarProcess], None]]:
         found: list[Callable[[Producer, Worker, SidecarProcess], None]] = []
-        if drain % 4 == 3 or drain % 4 == 0 and self.rng.random() < 0.3:
+        if drain % 4 == 3 or (drain % 4 == 0 and self.rng.random() < 0.3):
             found.append(self._sidecar_killed)
         if drain % 5 == 1 and isinstance(self.server, RedisServer):
             found.append(self._broker_restarted)

@@ -65,9 +65,8 @@ class RedisServer:
             self._process = subprocess.Popen([self._program, *self._arguments], stdout=log, stderr=log)
 
         def up() -> bool:
-            with contextlib.suppress(redis.RedisError, OSError):
-                with self.client() as client:
-                    return bool(client.ping())
+            with contextlib.suppress(redis.RedisError, OSError), self.client() as client:
+                return bool(client.ping())
             return False
 
         eventually(up, 15, "redis answers")
@@ -162,12 +161,11 @@ class RabbitServer:
     def length(self, queue: str = "celery") -> int:
         import kombu
 
-        with kombu.Connection(self.url) as connection:
-            with connection.channel() as channel:
-                try:
-                    return int(channel.queue_declare(queue, passive=True).message_count)
-                except connection.channel_errors:
-                    return 0
+        with kombu.Connection(self.url) as connection, connection.channel() as channel:
+            try:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors:
+                return 0
 
     def purge(self, queue: str) -> None:
         import kombu
@@ -194,9 +192,8 @@ class Sentinel:
             self._process = subprocess.Popen([program, str(config)], stdout=log, stderr=log)
 
         def up() -> bool:
-            with contextlib.suppress(redis.RedisError, OSError):
-                with redis.Redis(port=self.port) as client:
-                    return bool(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
+            with contextlib.suppress(redis.RedisError, OSError), redis.Redis(port=self.port) as client:
+                return bool(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"))
             return False
 
         eventually(up, 15, "sentinel answers")

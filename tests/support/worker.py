@@ -297,7 +297,19 @@ class Run:
         self.environ = setting.environ(XDG_RUNTIME_DIR=str(runtime), TEST_WORKER=name, **environ)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "drainer", "run", "--name", name, "--log-format", "json", *flags, "--", *command],
+                [
+                    sys.executable,
+                    "-m",
+                    "drainer",
+                    "run",
+                    "--name",
+                    name,
+                    "--log-format",
+                    "json",
+                    *flags,
+                    "--",
+                    *command,
+                ],
                 env=self.environ,
                 stdout=log,
                 stderr=log,

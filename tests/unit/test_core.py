@@ -50,10 +50,14 @@ def code(refusal: "pytest.ExceptionInfo[Refused]") -> str:
 
 @given(st.integers(min_value=0, max_value=10**12))
 def test_durations_come_back_as_they_went(milliseconds: int) -> None:
-    assert parse_duration(format_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000, abs=1e-6, rel=1e-12)
+    assert parse_duration(format_duration(milliseconds / 1000)) == pytest.approx(
+        milliseconds / 1000, abs=1e-6, rel=1e-12
+    )
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("24h", 86400), ("1h30m", 5400), ("250ms", 0.25), ("2d", 172800), ("1.5h", 5400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("24h", 86400), ("1h30m", 5400), ("250ms", 0.25), ("2d", 172800), ("1.5h", 5400)]
+)
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
@@ -285,7 +289,15 @@ def test_intents() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '{"id": 5}', '{"id": ""}', '{"id": "../x"}', '{"id": "d", "deadline": "tomorrow"}', '{"id": "d", "by": 1}']
+    [
+        "{",
+        "[]",
+        '{"id": 5}',
+        '{"id": ""}',
+        '{"id": "../x"}',
+        '{"id": "d", "deadline": "tomorrow"}',
+        '{"id": "d", "by": 1}',
+    ]
     + ['{"id": "d", "deadline": "2026-11-22T05:00:00Z"}', '{"id": "d", "deadline": "2026-11-22T05:00:00", "at": "x"}']
     + ['{"id": "d", "at": "2026-11-22T05:00:00Z", "deadline": "2026-11-22T04:00:00Z"}'],
 )

@@ -5,6 +5,7 @@ DrainerError
 ├── Refused           exit 4    the state machine says no; nothing has changed
 ├── DirectoryTaken    exit 73   another sidecar serves this directory
 ├── DirectoryUnusable exit 73   the directory can't be made or written
+├── CantListen        exit 69   the port is taken
 ├── LinkError         exit 69   the worker can't be reached
 │   └── Incompatible            an agent of another version answers
 ├── Unreachable       exit 69   no sidecar answers (of the CLI)
@@ -53,6 +54,11 @@ class DirectoryTaken(DrainerError):
 class DirectoryUnusable(DrainerError):
     exit_code = 73
     hint = "give a directory that this user can create and write, with --dir or DRAINER_DIR"
+
+
+class CantListen(DrainerError):
+    exit_code = 69
+    hint = "give another --listen HOST:PORT; port 0 takes any free one"
 
 
 class LinkError(DrainerError):

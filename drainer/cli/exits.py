@@ -7,7 +7,7 @@ EXIT_CODES = {
     3: ("expired", "The deadline passed or the drain was forced: tasks were cut off and are listed."),
     4: ("refused", "The sidecar understood and said no; nothing has changed."),
     64: ("usage", "A flag, a variable or an argument is wrong; nothing was started."),
-    69: ("unreachable", "No sidecar or no worker answers."),
+    69: ("unreachable", "No sidecar or no worker answers, or the port is taken."),
     73: ("directory", "The directory is taken by another sidecar or can't be written."),
     75: ("timed out", "`wait --timeout` ended before the drain did."),
     77: ("not allowed", "The bearer token is missing or wrong."),

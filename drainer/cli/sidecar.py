@@ -6,7 +6,6 @@ import click
 
 from drainer import logs
 from drainer.cli.flags import settings
-from drainer.errors import DirectoryUnusable
 from drainer.settings import load
 
 
@@ -21,7 +20,4 @@ def command(**flags: str | None) -> int:
     logs.configure(chosen.log_format, chosen.log_level)
     from drainer.sidecar.main import run_sidecar
 
-    try:
-        return asyncio.run(run_sidecar(chosen))
-    except OSError as exc:
-        raise DirectoryUnusable(f"{chosen.dir} or {chosen.listen or 'the port'}: {exc.strerror}") from exc
+    return asyncio.run(run_sidecar(chosen))

@@ -36,10 +36,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
-    """The endpoints of one sidecar. tokens None: no token is asked for (the local socket)."""
+    """The endpoints of one sidecar.
 
-    def __init__(self, brain: Brain, hands: Hands, tokens: Tokens | None) -> None:
-        self._brain, self._hands, self._tokens = brain, hands, tokens
+    local: the socket in the shared directory, for the containers of the pod. It asks for no
+    token. tokens None on the port: no token either (then it listens on the loopback only).
+    """
+
+    def __init__(self, brain: Brain, hands: Hands, tokens: Tokens | None, local: bool = False) -> None:
+        self._brain, self._hands, self._tokens, self._local = brain, hands, tokens, local
         self._streams = 0
 
     def app(self) -> Starlette:
@@ -56,6 +60,8 @@ class Api:
             Route("/v1/force", guard(self.force), methods=["POST"]),
             Route("/v1/events", guard(self.events)),
         ]
+        if self._local:
+            routes.append(Route("/v1/termination", guard(self.termination), methods=["POST"]))
         handlers = {HTTPException: _http_problem, Exception: _broken}
         return Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
 
@@ -114,6 +120,13 @@ class Api:
     async def force(self, request: Request) -> Response:
         body = parse_reason(await _body(request))
         self._brain.apply(Forced(body.by, body.reason))
+        return self._done(202)
+
+    async def termination(self, request: Request) -> Response:
+        """The pod is terminating: drain, and no way back. Said again, it changes nothing."""
+        body = parse_reason(await _body(request))
+        by = "preStop" if body.by == "api" else body.by
+        self._brain.apply(Requested(new_id(), Trigger.TERMINATION, by, "the pod is terminating"))
         return self._done(202)
 
     def _done(self, code: int) -> Response:

@@ -83,7 +83,8 @@ class Brain:
     def intent_seen(self, digest: str) -> None:
         """Remember that this content of the intent file was acted on."""
         self.state = replace(self.state, intent=digest)
-        self._save(self.state)
+        if not self._in_recovery(self.state):
+            self._save(self.state)
 
     async def ticking(self, tick: Event) -> None:
         """Apply `tick` whenever time alone may change something."""

@@ -28,7 +28,7 @@ log = logs.get("sidecar")
 class Sidecar:
     """One sidecar: claims its directory at once, serves in `run`.
 
-    Raises (from the constructor): DirectoryUnusable, DirectoryTaken, OSError (the port).
+    Raises (from the constructor): DirectoryUnusable, DirectoryTaken, CantListen.
     """
 
     def __init__(self, settings: SidecarSettings) -> None:
@@ -41,7 +41,11 @@ class Sidecar:
         self._tokens = self._make_tokens()
         listen = settings.listen or (OPEN_LISTEN if settings.token_file else LOOPBACK_LISTEN)
         self._tcp = None if listen == "none" else serve.tcp_socket(listen)
-        install_agent(settings.dir / "agent")
+        try:
+            install_agent(settings.dir / "agent")
+        except OSError as exc:
+            # The worker goes undrained, or by the broker; it isn't kept from starting.
+            log.error("the agent could not be put in place", error=exc, dir=str(settings.dir))
 
     def _make_tokens(self) -> Tokens | None:
         if self.settings.token_file is None:
@@ -61,7 +65,7 @@ class Sidecar:
         if actions:
             self.hands.act(actions)
         unix = serve.unix_socket(self.settings.dir / "sidecar.sock")
-        servers = [serve.server(Api(self.brain, self.hands, None).app())]
+        servers = [serve.server(Api(self.brain, self.hands, None, local=True).app())]
         sockets = [unix]
         if self._tcp is not None:
             servers.append(serve.server(Api(self.brain, self.hands, self._tokens).app()))

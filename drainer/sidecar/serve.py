@@ -12,6 +12,8 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from drainer.errors import CantListen
+
 #: How long a client may take to send the head of a request, seconds.
 HEAD_TIME = 10.0
 
@@ -63,13 +65,21 @@ def server(app: Starlette) -> Server:
 
 
 def tcp_socket(listen: str) -> socket.socket:
-    """A listening socket at HOST:PORT. Raises OSError when the address is taken."""
+    """A listening socket at HOST:PORT.
+
+    Raises:
+        CantListen: the address is taken or not ours.
+    """
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, int(port)))
+    try:
+        sock.bind((host, int(port)))
+    except OSError as exc:
+        sock.close()
+        raise CantListen(f"can't listen on {listen}: {exc.strerror}") from exc
     sock.listen(128)
     return sock
 

@@ -11,13 +11,19 @@ from drainer.core.codec import Unreadable, decode_state, encode_state
 from drainer.core.drain import State
 from drainer.errors import DirectoryTaken, DirectoryUnusable
 
+#: The longest path of a directory whose sockets can still be bound, bytes.
+LONGEST = 80
+
 
 def prepare(directory: Path) -> None:
     """Make the directory, mode 0700.
 
     Raises:
-        DirectoryUnusable: it can't be made, or this user can't write in it.
+        DirectoryUnusable: it can't be made, this user can't write in it, or its path is too
+            long for a socket (Linux takes 107 bytes for the whole path).
     """
+    if len(os.fsencode(directory)) > LONGEST:
+        raise DirectoryUnusable(f"{directory} is too long: a directory for sockets has at most {LONGEST} bytes")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = directory / f".probe-{os.getpid()}"

@@ -267,3 +267,60 @@ def test_status_is_small_and_holds_no_arguments(setting: Setting) -> None:
     status = eventually(lambda: (s := agent.ask("status"))["running"] and s, 10)
     assert "marked-secret" not in json.dumps(status)
     assert set(status["running"][0]) == {"id", "name", "started", "pid", "acks_late"}
+
+
+FAKE_AIRFLOW = """
+import os, subprocess, sys
+from tests.support.app import app, note
+
+@app.task(name="airflow.providers.celery.executors.celery_executor_utils.execute_workload", acks_late=True)
+def execute_workload(number, stubborn=False):
+    # Airflow's shape: the pool child supervises one task process, which has children of its own.
+    note("start", number)
+    ignore = "signal.signal(15, signal.SIG_IGN);" if stubborn else ""
+    grandchild = "import time; time.sleep(300)"
+    code = (
+        f"import signal, subprocess, sys; {ignore} "
+        f"subprocess.run([sys.executable, '-c', '{grandchild}'])"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    note("reported", number)
+"""
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_at_the_deadline_airflows_task_processes_die_and_their_supervisors_report(
+    on_redis: Setting, redis_server: Any, stubborn: bool
+) -> None:
+    """Never the pool child: it reports. Never a hand back: the retry is Airflow's."""
+    (on_redis.folder / "fakeairflow.py").write_text(FAKE_AIRFLOW)
+    name = "airflow.providers.celery.executors.celery_executor_utils.execute_workload"
+    on_redis.send([(name, [1, stubborn], {})])
+    on_redis.conf = {"include": ["fakeairflow"]}
+    from tests.support.worker import ROOT
+
+    environ = {"PYTHONPATH": f"{on_redis.folder}/agent:{on_redis.folder}:{ROOT}"}
+    worker = on_redis.worker(environ=environ)
+    agent = worker.agent()
+    assert agent.ask("hello")["app"] == "airflow"
+    status = eventually(lambda: (s := agent.ask("status"))["running"] and s, 10)
+    supervisor = status["running"][0]["pid"]
+    tree = eventually(lambda: len(t := descendants(supervisor)) == 2 and t, 10)
+    agent.ask("stop", drain="d-1")
+    agent.ask("watch")
+    agent.ask("terminate", when="now", code=3, grace=1)
+    news = agent.read()
+    while news.get("event") != "ended":
+        news = agent.read()
+    assert worker.process.wait(10) == 3
+    assert [orphan["outcome"] for orphan in news["orphans"]] == ["airflow-retries"]
+    assert on_redis.ledger.numbers("reported") == ["1"]
+    assert (redis_server.length(), redis_server.unacked()) == (0, 0)
+    if stubborn:
+        eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in tree), 5, "no descendant is left")
+
+
+def descendants(pid: int) -> list[int]:
+    from drainer.agent.proc import descendants as found
+
+    return found(pid)

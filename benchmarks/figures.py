@@ -312,7 +312,9 @@ def sidecar(folder: Path) -> list[Row]:
         before = cpu()
         time.sleep(seconds)
         share = (cpu() - before) / seconds * 100
-    code = "import starlette.applications, uvicorn, structlog, prometheus_client; "
+    code = (
+        "import sys; sys.modules['rich'] = None; import starlette.applications, uvicorn, structlog, prometheus_client; "
+    )
     code += "print(open('/proc/self/status').read())"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     bare = int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS"))) / 1024

@@ -5,7 +5,15 @@ import logging
 import sys
 from typing import Any
 
-import structlog
+# structlog imports rich where it finds it: 5 MiB in every pod, for tracebacks that we don't print.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
+else:
+    sys.modules["rich"] = _rich
 
 
 def configure(format: str = "auto", level: str = "info") -> None:

@@ -82,7 +82,7 @@ class Sidecar:
             serving = [group.create_task(s.serve([sock])) for s, sock in zip(servers, sockets, strict=True)]
             await stop.wait()
             for server in servers:
-                server.should_exit = True
+                server.leave()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(serving, timeout=3)

@@ -143,8 +143,19 @@ class Agent:
         if not (self._look_for_eta or self.gate.caught or worker_state.reserved_requests):
             return
         caught, self.gate.caught[:] = list(self.gate.caught), []
-        self.returning.add(caught + unstarted.take(consumer, self._look_for_eta))
+        found = caught + unstarted.take(consumer, self._look_for_eta)
         self._look_for_eta = False
+        self.returning.add(self._held(found))
+
+    def _held(self, requests):
+        """Those that came over the connection of now; the broker has taken the others back."""
+        channel, held = self.consumer.task_consumer.channel, []
+        for request in requests:
+            if request.message.channel is channel:
+                held.append(request)
+            else:
+                worker_state.task_ready(request)
+        return held
 
     def _hand_back(self):
         if time.monotonic() < self._retry_at:

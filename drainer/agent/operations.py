@@ -60,7 +60,7 @@ class Operations:
     def deaf(self, request):
         """The thread's own answer: the loop didn't take the request in time.
 
-        The request stays posted, but for `resume`: the gate must not open by surprise.
+        The request stays posted; see `still_wanted`.
         """
         what = request["do"]
         if what == "terminate" and request["when"] == "now":
@@ -77,6 +77,14 @@ class Operations:
             ending.hand_back_rest()
         self._agent.farewell = lambda message: None  # we are the thread that would send it
         ending.leave(request["code"])
+
+    @staticmethod
+    def still_wanted(request):
+        """Whether a request that was answered for the deaf loop is carried out when it hears again.
+
+        Not a resume: the gate must not open by surprise. Nor the questions of the meantime.
+        """
+        return request["do"] in ("stop", "terminate")
 
     # -- in the loop's thread --------------------------------------------------------------
     def on_loop(self, request):

@@ -88,8 +88,9 @@ class Server:
 
     def farewell(self, message, timeout=0.3):
         """Send a last message to every watcher and wait until it is out."""
-        self._idle.clear()
-        self.announce(message)
+        self._news = message
+        self._idle.clear()  # after the news: at worst the wait is in vain, never the message
+        self.wake()
         self._idle.wait(timeout)
 
     def wake(self):
@@ -192,12 +193,13 @@ class Server:
         done = []
 
         def job():
-            if not done or done == ["deaf"]:
-                reply = operation.on_loop(request)
-                if not done:
-                    done.append("loop")
-                    self._answers.append((client, encode(dict(reply, id=request.get("id")))))
-                    self.wake()
+            if done and not operation.still_wanted(request):
+                return
+            reply = operation.on_loop(request)
+            if not done:
+                done.append("loop")
+                self._answers.append((client, encode(dict(reply, id=request.get("id")))))
+                self.wake()
 
         wait = LOOP_WAIT if operation.listening else 0.0
         self._pending.append((time.monotonic() + wait, client, request, done))

@@ -1,6 +1,7 @@
 """`drainer run`."""
 
 import asyncio
+import os
 import shutil
 
 import click
@@ -9,7 +10,7 @@ from drainer import logs
 from drainer.cli import exits
 from drainer.cli.flags import settings
 from drainer.client.target import is_served, runs_directory
-from drainer.errors import DirectoryTaken, DrainerError
+from drainer.errors import DirectoryTaken, DirectoryUnusable, DrainerError
 from drainer.settings import load
 
 
@@ -24,8 +25,6 @@ def command(command: tuple[str, ...], name: str | None, **flags: str | None) -> 
     consuming, its tasks finish, it exits 0. A second SIGTERM, or the deadline, cuts off what
     runs: exit 3. Else the exit code is the worker's own (128 + n for a signal).
     """
-    import os
-
     name = name or str(os.getpid())
     if "/" in name or name.startswith("."):
         raise click.UsageError("--name: must be a plain name")
@@ -54,6 +53,8 @@ def _tidy() -> None:
     """Private directories, and away with those of runs that were killed."""
     runs = runs_directory()
     runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if runs.is_symlink() or runs.stat().st_uid != os.getuid():
+        raise DirectoryUnusable(f"{runs} belongs to somebody else", "set XDG_RUNTIME_DIR to a directory of your own")
     for path in runs.iterdir():
         if path.is_dir() and not is_served(path):
             shutil.rmtree(path, ignore_errors=True)

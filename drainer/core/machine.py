@@ -11,7 +11,7 @@ from typing import Any
 
 from drainer.core import deadlines
 from drainer.core.clock import Instant, Now
-from drainer.core.drain import Drain, Policy, Record, State, Trigger
+from drainer.core.drain import Drain, Policy, Record, Special, State, Trigger
 from drainer.core.durations import format_duration
 from drainer.core.events import (
     Action,
@@ -241,6 +241,8 @@ def _asked(event: Requested, drain: Drain, now: Now) -> str:
         left = "no deadline"
     else:
         left = f"deadline in {format_duration(round(drain.deadline.seconds_until(now), 1))}"
+        if event.deadline is Special.NEVER:
+            left += " (the cap: on a terminating worker no deadline means that)"
     return f"{event.reason}; {left}" if event.reason else left
 
 

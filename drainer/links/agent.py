@@ -112,8 +112,8 @@ class AgentLink:
         try:
             while line := await stream.readline():
                 self._take(line)
-        except (OSError, ValueError):
-            pass
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # broken, or not what our protocol says: connect anew
         self._disconnected()
         self._lost()
 

@@ -95,6 +95,11 @@ class Hands:
                 await self._lost(exc)
                 pause = self._retry
                 self._retry = min(RETRY_MOST, self._retry * 2)
+            except Exception as exc:  # a fault of ours must not end the sidecar in mid-drain
+                log.error("following the worker failed", error=exc)
+                await self._lost(LinkError("something in drainer broke; see the log"))
+                pause = self._retry
+                self._retry = min(RETRY_MOST, self._retry * 2)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()

@@ -184,6 +184,8 @@ def test_on_a_terminating_worker_no_deadline_means_the_cap_and_the_history_says_
     assert state.drain.deadline is not None
     assert state.drain.deadline.seconds_until(NOW) == POLICY.cap
     assert "cap" in state.history[-1].detail
+    state, _ = step(State(terminating=True), Requested("x", Trigger.OPERATOR, "me", "", Special.NEVER), NOW, POLICY)
+    assert "the cap" in state.history[-1].detail
 
 
 def test_cancel_goes_back_to_serving_and_is_refused_elsewhere() -> None:

@@ -18,6 +18,7 @@ class HubLoop:
 
     def __init__(self):
         self._jobs = deque()
+        self._hub = None
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -27,7 +28,8 @@ class HubLoop:
 
     def attach(self, hub, on_tick):
         """Called at every (re)connect: ``hub.reset`` has forgotten our reader."""
-        hub.add_reader(self._reader, self._run_jobs)
+        self._hub = hub
+        hub.add_reader(self._reader, self._on_wake)
         hub.on_tick.add(on_tick)
 
     def call(self, consumer, job):
@@ -39,11 +41,20 @@ class HubLoop:
             pass  # full: a wake-up is pending already
 
     @harmless
-    def _run_jobs(self):
+    def _on_wake(self):
+        """A reader among others in one batch of events: the jobs run after the batch.
+
+        A job may read what a later event of the same batch announces (an answer to a
+        BRPOP); that event's own reader would then block on an empty socket, for ever.
+        """
         try:
             self._reader.recv(4096)
         except OSError:
             pass
+        self._hub.call_soon(self._run_jobs)
+
+    @harmless
+    def _run_jobs(self):
         while self._jobs:
             harmless(self._jobs.popleft())()
 

@@ -58,7 +58,9 @@ class Agent:
     def close_gate(self, drain):
         """The part of `stop` that needs no loop: nothing new is consumed from here on."""
         if not self.gate.closed:
+            # Selected, and consumed: on Celery 5.4 an `add_consumer` doesn't select.
             self.gate.remember(list(self.worker.app.amqp.queues.consume_from))
+            self.gate.remember(self._consuming())
         self.drain = drain
         self.gate.close("drain %s" % (drain,))
 
@@ -92,9 +94,9 @@ class Agent:
         queues = self.worker.app.amqp.queues
         for name in [name for name in queues.consume_from if name not in names]:
             queues.deselect(name)  # added by somebody else while the gate was closed
-        if not self.connected:  # the reconnect will consume from what is selected
-            for name in names:
-                queues.select_add(queues[name])
+        for name in names:
+            queues.select_add(queues[name])  # a reconnect consumes from what is selected
+        if not self.connected:
             return
         task_consumer = self.consumer.task_consumer
         for name in [queue.name for queue in task_consumer.queues if queue.name not in names]:
@@ -189,6 +191,10 @@ class Agent:
             worker_state.active_requests or worker_state.reserved_requests or self.returning or self.gate.caught
         )
 
+    def _consuming(self):
+        """Names of the queues that the broker sends from."""
+        return list(self.consumer.task_consumer._active_tags) if self.connected else []
+
     # -- answers -------------------------------------------------------------------------
     @property
     def verified(self):
@@ -208,7 +214,6 @@ class Agent:
     def status(self, deaf=False):
         """Everything an operator may see of this process, as JSON values."""
         consumer = self.consumer
-        task_consumer = getattr(consumer, "task_consumer", None)
         running = snapshot.running()
         returning = list(self.returning._requests) + list(self.gate.caught)
         reserved = snapshot.reserved(returning)
@@ -221,7 +226,7 @@ class Agent:
             "verified": self.verified and not deaf,
             "loop": "deaf" if deaf else "ok",
             "broker": "connected" if self.connected else "away",
-            "consuming": sorted(getattr(task_consumer, "_active_tags", None) or ()) if self.connected else [],
+            "consuming": sorted(self._consuming()),
             "paused": list(self.gate.paused),
             "running": running,
             "reserved": reserved,

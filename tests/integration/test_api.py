@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -186,20 +184,20 @@ def test_the_document_is_the_one_that_is_checked_in(served: Served) -> None:
     assert document == json.loads(kept.read_text())
 
 
-def test_it_goes_on_answering_after_sigterm(tmp_path: Path) -> None:
+def test_it_goes_on_answering_after_sigterm(on_redis: Setting) -> None:
     """Uvicorn would close its listener: `serve.Server.capture_signals` must go on preventing that."""
-    served = Served(tmp_path)
-    # A worker that is there but doesn't answer: a socket that nobody accepts on.
-    with socket.socket(socket.AF_UNIX) as agent:
-        agent.bind(str(tmp_path / "dir/agent.sock"))
-        agent.listen(1)
-        served.sidecar.drain()
-        served.sidecar.until(lambda status: status["phase"] == "draining")
-        os.kill(served.sidecar.process.pid, signal.SIGTERM)
-        served.sidecar.until(lambda status: status["terminating"] or not status["worker"]["name"])
-        if served.sidecar.process.poll() is None:
-            assert served.ask("GET", "/livez")[0] == 200
-    served.setting.close()
+    port = free_port()
+    worker = on_redis.worker()
+    sidecar = on_redis.sidecar(worker.directory, "--listen", f"127.0.0.1:{port}")
+    on_redis.send_work(range(1), 3)
+    sidecar.until(lambda s: s["running"], 20)
+    sidecar.process.terminate()
+    sidecar.until(lambda s: s["terminating"])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/livez")
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert sidecar.process.wait(15) == 0
 
 
 def test_without_a_token_only_loopback_is_listened_on(tmp_path: Path) -> None:

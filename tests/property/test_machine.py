@@ -63,7 +63,8 @@ class Machine(RuleBasedStateMachine):
             assert before.drain is not None
             assert after.drain.id == before.drain.id
         if after.phase is Phase.DRAINED and before.phase is Phase.DRAINING:
-            assert isinstance(event, Gone) or (isinstance(event, Observed) and event.workload.empty)
+            seen = event.workload if isinstance(event, Observed) else None
+            assert isinstance(event, Gone) or (seen and not seen.running and not seen.reserved and not seen.returning)
             assert not isinstance(event, Observed) or event.workload.verified
         if any(isinstance(action, Release) for action in actions):
             assert after.phase in VERDICTS, "no release before a verdict"

@@ -13,6 +13,7 @@ from drainer.core.drain import After, At, Policy, Special, State, Trigger
 from drainer.core.durations import format_duration, parse_duration
 from drainer.core.events import (
     Cancelled,
+    Ended,
     EndWorker,
     Forced,
     Gone,
@@ -228,6 +229,11 @@ def test_a_dead_worker_is_drained_and_what_it_ran_is_listed() -> None:
     assert (state.phase, actions) == (Phase.DRAINED, [Release()])
     assert state.drain is not None
     assert [orphan.id for orphan in state.drain.orphans] == ["t1"]
+
+
+def test_news_of_an_end_mean_nothing_before_the_verdict() -> None:
+    state, _ = step(draining(), Observed(BUSY), later(1), POLICY)
+    assert step(state, Ended(()), later(2), POLICY) == (state, [])
 
 
 def test_the_release_ends_a_terminating_worker() -> None:

@@ -90,7 +90,8 @@ def test_a_stop_holds_through_add_consumer_reconnects_and_pool_changes(on_redis:
     worker = on_redis.worker(options=("--autoscale", "4,1"))
     agent = worker.agent()
     agent.ask("stop", drain="d-1")
-    control = Celery("c", broker=on_redis.broker, set_as_current=False).control
+    app = Celery("c", broker=on_redis.broker, set_as_current=False)
+    control = app.control
     on_redis.send_work(range(20))
     to = {"destination": [worker.node], "reply": True, "timeout": 3}
     for queue in (on_redis.queue, "another"):
@@ -100,8 +101,8 @@ def test_a_stop_holds_through_add_consumer_reconnects_and_pool_changes(on_redis:
     redis_server.cut_connections()
     eventually(lambda: worker.text().count("Connected to") >= 2, 20, "the worker has reconnected")
     status = eventually(lambda: (s := agent.ask("status"))["broker"] == "connected" and s, 10)
-    control = Celery("c2", broker=on_redis.broker, set_as_current=False).control  # its connections were cut, too
-    assert control.add_consumer(on_redis.queue, **to)
+    with app.connection_for_write() as fresh:  # those of the pool were cut, too
+        assert control.add_consumer(on_redis.queue, connection=fresh, **to)
     status = eventually(lambda: (s := agent.ask("status"))["verified"] and s, 5)
     assert (status["consuming"], status["gate"]) == ([], "closed")
     assert redis_server.length() == 20

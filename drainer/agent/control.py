@@ -36,11 +36,16 @@ class Agent:
 
     @property
     def connected(self):
-        """Whether the worker has its broker; a worker that reconnects has no connection."""
+        """Whether the worker has its broker.
+
+        While it reconnects, the consumer's connection is None (Celery 5.7) or one that is
+        not connected (5.4).
+        """
         consumer = self.consumer
         return bool(
             consumer is not None
             and consumer.connection is not None
+            and consumer.connection.connected
             and consumer.task_consumer is not None
             and consumer.task_consumer.channel is not None
         )

@@ -41,8 +41,8 @@ def test_stop_hands_back_what_has_not_started_and_keeps_what_runs(setting: Setti
     eventually(lambda: broker.length(setting.queue) == 11, 5, "8 of 10 and 3 with an ETA are in the queue")
     eventually(lambda: len(setting.ledger.counts("end")) == 2, 10)
     assert len(setting.ledger.counts("start")) == 2
-    status = agent.ask("status")
-    assert (status["running"], status["reserved"]) == ([], [])
+    status = eventually(lambda: (s := agent.ask("status")) and not s["running"] and s, 5)
+    assert status["reserved"] == []
 
 
 def test_the_order_of_the_queue_is_kept_on_redis(on_redis: Setting) -> None:
@@ -87,7 +87,8 @@ def test_twenty_stops_and_resumes_under_load_run_every_task_once(setting: Settin
 def test_a_stop_holds_through_add_consumer_reconnects_and_pool_changes(on_redis: Setting, redis_server: Any) -> None:
     from celery import Celery
 
-    worker = on_redis.worker(options=("--autoscale", "4,1"))
+    # Without mingle: on 5.4 it dies of its own KeyError when its connection is cut.
+    worker = on_redis.worker(options=("--autoscale", "4,1", "--without-mingle", "--without-gossip"))
     agent = worker.agent()
     agent.ask("stop", drain="d-1")
     app = Celery("c", broker=on_redis.broker, set_as_current=False)

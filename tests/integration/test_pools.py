@@ -14,10 +14,11 @@ pytestmark = pytest.mark.compat
 def test_a_drain_in_each_pool_runs_every_task_once(setting: Setting, pool: str) -> None:
     if pool == "gevent":
         pytest.importorskip("gevent", reason="gevent is missing: pip install gevent")
-    setting.send_work(range(12), 0.6)
     worker = setting.worker(pool=pool)
     sidecar = setting.sidecar(worker.directory)
-    sidecar.until(lambda s: s["running"], 20)
+    sidecar.connected()
+    setting.send_work(range(12), 1.5 if pool == "gevent" else 0.6)  # gevent acts within 2 s only
+    eventually(lambda: setting.ledger.counts("start"), 20)
     sidecar.drain()
     status = sidecar.until(lambda s: s["released"], 30)
     assert status["phase"] == "drained"

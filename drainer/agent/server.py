@@ -255,7 +255,8 @@ class Server:
 def _bind(path):
     """A listening socket at `path`, put there by rename: never half made, mode 0600."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    fresh = "%s.%d" % (path, os.getpid())
+    # Short: Linux takes at most 107 bytes for the whole path of a socket.
+    fresh = os.path.join(os.path.dirname(path), ".a.%d" % os.getpid())
     try:
         os.unlink(fresh)
     except FileNotFoundError:

@@ -102,7 +102,7 @@ def tcp_socket(listen: str) -> socket.socket:
 def unix_socket(path: Path) -> socket.socket:
     """A listening socket at `path`, mode 0600, put in place of a stale one."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".s.{os.getpid()}")  # short: the whole path has at most 107 bytes
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
     mask = os.umask(0o177)

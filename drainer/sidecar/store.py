@@ -12,7 +12,7 @@ from drainer.core.drain import State
 from drainer.errors import DirectoryTaken, DirectoryUnusable
 
 #: The longest path of a directory whose sockets can still be bound, bytes.
-LONGEST = 80
+LONGEST = 94
 
 
 def prepare(directory: Path) -> None:

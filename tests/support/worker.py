@@ -290,7 +290,7 @@ class Run:
     def __init__(
         self, setting: Setting, name: str, command: list[str], flags: tuple[str, ...], environ: dict[str, str]
     ) -> None:
-        runtime = setting.folder / "runtime"
+        runtime = setting.folder / "r"
         runtime.mkdir(exist_ok=True)
         self.name, self.directory = name, runtime / "drainer" / name
         self.log = setting.folder / f"run-{name}.log"

@@ -71,7 +71,7 @@ def test_one_sidecar_a_directory(tmp_path: Path) -> None:
 
 def test_a_directory_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DirectoryUnusable, match="too long"):
-        store.prepare(tmp_path / ("x" * 90))
+        store.prepare(tmp_path / ("x" * 95))
 
 
 def test_kill_9_at_any_instant_leaves_the_old_state_or_the_new(tmp_path: Path) -> None:

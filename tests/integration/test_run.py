@@ -7,8 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
+from tests.support.run import Run, celery_worker
 from tests.support.waiting import eventually
-from tests.support.worker import ROOT, Run, Setting, celery_worker
+from tests.support.worker import ROOT, Setting
 
 
 def cli(run: Run, *words: str, timeout: float = 30) -> "subprocess.CompletedProcess[str]":

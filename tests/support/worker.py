@@ -6,17 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drainer.client.http import Client
 from drainer.errors import Unreachable
 from drainer.sidecar.install import install_agent
 from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from tests.support.run import Run
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -95,6 +97,8 @@ class Setting:
         return sidecar
 
     def run(self, name: str, command: list[str], *flags: str, **environ: str) -> "Run":
+        from tests.support.run import Run
+
         run = Run(self, name, command, flags, environ)
         self._open.append(run.close)
         return run
@@ -282,77 +286,3 @@ class SidecarProcess:
     def close(self) -> None:
         if self.process.poll() is None:
             self.kill()
-
-
-class Run:
-    """A real `drainer run`."""
-
-    def __init__(
-        self, setting: Setting, name: str, command: list[str], flags: tuple[str, ...], environ: dict[str, str]
-    ) -> None:
-        runtime = setting.folder / "r"
-        runtime.mkdir(exist_ok=True)
-        self.name, self.directory = name, runtime / "drainer" / name
-        self.log = setting.folder / f"run-{name}.log"
-        self.environ = setting.environ(XDG_RUNTIME_DIR=str(runtime), TEST_WORKER=name, **environ)
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "drainer",
-                    "run",
-                    "--name",
-                    name,
-                    "--log-format",
-                    "json",
-                    *flags,
-                    "--",
-                    *command,
-                ],
-                env=self.environ,
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-                start_new_session=True,
-            )
-        self.client = Client(str(self.directory / "sidecar.sock"))
-
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def status(self) -> dict[str, Any] | None:
-        try:
-            return self.client.status()
-        except Unreachable:
-            return None
-
-    def until(self, look: Callable[[dict[str, Any]], Any], within: float = 20.0) -> dict[str, Any]:
-        def seen() -> dict[str, Any] | None:
-            status = self.status()
-            return status if status is not None and look(status) else None
-
-        return eventually(seen, within, f"the status of {self.name}: {self.log}")
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        pids = [line for line in self.text().splitlines() if '"worker started"' in line]
-        for line in pids:
-            try:
-                os.killpg(json.loads(line)["pid"], signal.SIGKILL)
-            except (ProcessLookupError, PermissionError, ValueError):
-                pass
-        self.process.wait()
-
-
-def celery_worker(node: str = "w@test", concurrency: int = 2, *options: str) -> list[str]:
-    """The command line of a worker for `Run`."""
-    return [
-        *(sys.executable, "-m", "celery", "-A", "tests.support.app", "worker", "-l", "info"),
-        *("-c", str(concurrency), "-n", node, *options),
-    ]
-
-
-def now() -> float:
-    return time.time()

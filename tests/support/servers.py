@@ -99,13 +99,13 @@ class RedisServer:
 
 
 class RabbitServer:
-    """A RabbitMQ node of our own, with its own Erlang port mapper left alone."""
+    """A RabbitMQ node of our own, with a port mapper of its own."""
 
     url_user = "guest:guest"
 
     def __init__(self, folder: Path):
         self._program = need("rabbitmq-server", "rabbitmq-server")
-        self.port, self._dist = free_port(), free_port()
+        self.port, self._dist, self._epmd = free_port(), free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         (folder / "rabbitmq.conf").write_text("vm_memory_high_watermark.absolute = 1GB\n")
@@ -115,6 +115,7 @@ class RabbitServer:
             "RABBITMQ_NODENAME": f"drainer{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
+            "ERL_EPMD_PORT": str(self._epmd),
             "RABBITMQ_DIST_PORT": str(self._dist),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -157,6 +158,17 @@ class RabbitServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        epmd = shutil.which("epmd")
+        if epmd:  # Erlang's port mapper, a daemon of its own
+            eventually(lambda: b"Killed" in self._kill_epmd(epmd) or not self._epmd_up(), 10, "epmd is gone")
+
+    def _kill_epmd(self, epmd: str) -> bytes:
+        command = [epmd, "-port", str(self._epmd), "-kill"]
+        return subprocess.run(command, capture_output=True, check=False).stdout
+
+    def _epmd_up(self) -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self._epmd)) == 0
 
     def length(self, queue: str = "celery") -> int:
         import kombu

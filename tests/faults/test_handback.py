@@ -127,12 +127,13 @@ def test_twenty_starts_under_an_active_drain_take_none_of_1000_messages(on_redis
     assert on_redis.ledger.lines() == []
 
 
+@pytest.mark.timeout(900)
 def test_very_many_eta_messages_do_not_block_the_loop(on_redis: Setting, redis_server: Any) -> None:
     count = int(os.environ.get("DRAINER_TEST_ETAS", "5000"))
     on_redis.send_work(range(count), countdown=3600)
     worker = on_redis.worker()
     agent = worker.agent(timeout=60)
-    eventually(lambda: agent.ask("status")["scheduled"] == count, 120, "all are held")
+    eventually(lambda: agent.ask("status")["scheduled"] == count, 600, "all are held")
     agent.ask("stop", drain="d-1")
     slowest, answers = 0.0, 0
     while agent.ask("status")["returning"]:

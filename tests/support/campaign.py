@@ -135,8 +135,10 @@ class Campaign:
         for fault in self._faults(drain):
             self._count(fault.__name__.strip("_"))
             fault(producer, worker, sidecar)
-        if cancel and self._cancel(sidecar):
-            return False
+        if cancel:
+            outcome = self._cancel(worker, sidecar)
+            if outcome != "verdict":
+                return outcome == "lost"
         if self.link == "pidbox":
             self._mind_a_lost_worker(worker, sidecar)
         status = sidecar.until(lambda s: s["released"], 90, "drained")
@@ -200,16 +202,26 @@ class Campaign:
         time.sleep(self.rng.uniform(0.5, 2.5))
         os.kill(worker.process.pid, signal.SIGCONT)
 
-    def _cancel(self, sidecar: SidecarProcess) -> bool:
+    def _cancel(self, worker: Worker, sidecar: SidecarProcess) -> str:
+        """cancelled; verdict: it was too late; lost: Celery lost the worker to an outage."""
         time.sleep(self.rng.uniform(0, 0.3))
         try:
             sidecar.cancel()
         except Refused as exc:
             assert exc.code == "verdict-reached"
-            return False
-        sidecar.until(lambda s: s["phase"] == "serving" and s["work"] and s["work"]["consuming"], 40)
+            return "verdict"
+
+        def back() -> bool:
+            status = sidecar.status()
+            assert status is None or status["phase"] == "serving"
+            return worker.process.poll() is not None or bool(status and status["work"] and status["work"]["consuming"])
+
+        eventually(back, 40, "consuming again")
         self._count("cancelled")
-        return True
+        if worker.process.poll() is None:
+            return "cancelled"
+        self._lost_to_the_outage(worker)
+        return "lost"
 
     def _expire(self, producer: Producer, worker: Worker, sidecar: SidecarProcess) -> bool:
         stubborn = [producer.send(8, 0.05) for _ in range(max(3, self.concurrency // 2))]

@@ -8,9 +8,6 @@ Importing it must never harm the worker: an include that raises ends the worker
 
 __version__ = "0.1.0"
 
-#: Version of the line-delimited JSON protocol on ``agent.sock``. It only grows.
-PROTOCOL = 1
-
 try:
     from . import boot as _boot
 

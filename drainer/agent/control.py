@@ -152,17 +152,7 @@ class Agent:
         caught, self.gate.caught[:] = list(self.gate.caught), []
         found = caught + unstarted.take(consumer, self._look_for_eta)
         self._look_for_eta = False
-        self.returning.add(self._held(found))
-
-    def _held(self, requests):
-        """Those that came over the connection of now; the broker has taken the others back."""
-        channel, held = self.consumer.task_consumer.channel, []
-        for request in requests:
-            if request.message.channel is channel:
-                held.append(request)
-            else:
-                worker_state.task_ready(request)
-        return held
+        self.returning.add(found, consumer.task_consumer.channel)
 
     def _hand_back(self):
         if time.monotonic() < self._retry_at:

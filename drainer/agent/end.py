@@ -73,16 +73,16 @@ class Ending:
         agent, consumer = self.agent, self.agent.consumer
         running = list(worker_state.active_requests)
         kept = [request for request in running if snapshot.acks_late(request)]
-        back = False
         if agent.connected:
-            agent.returning.add(kept + agent.gate.caught + unstarted.take(consumer))
+            found = kept + agent.gate.caught + unstarted.take(consumer)
+            agent.returning.add(found, consumer.task_consumer.channel)
             try:
                 while agent.returning:
                     agent.returning.give_chunk(consumer)
-                back = True
             except Exception as exc:
                 log.error("drainer agent: the last hand back failed: %s", describe(exc))
         for request in running:
+            back = request.message._state == "REQUEUED"
             outcome = "lost" if request not in kept else "handed-back" if back else "with-broker"
             self._orphans.append({"id": request.id, "name": request.name, "outcome": outcome})
 

@@ -30,12 +30,21 @@ class Returning:
     def __len__(self):
         return len(self._requests)
 
-    def add(self, requests):
-        """Take over requests that were removed from the worker."""
-        held = [request for request in requests if not request.acknowledged]
+    def add(self, requests, channel):
+        """Take over requests that were removed from the worker.
+
+        Those that didn't come over `channel`, the one of now, are forgotten: their
+        connection is gone, and the broker has taken them back.
+        """
+        held = []
+        for request in requests:
+            if request.message.channel is not channel:
+                worker_state.task_ready(request)
+            elif not request.acknowledged:
+                held.append(request)
         if not held:
             return
-        order = _delivery_order(held[0].message.channel)
+        order = _delivery_order(channel)
         self._requests += held
         self._requests.sort(key=lambda request: order(request.message.delivery_tag))
 
@@ -51,24 +60,16 @@ class Returning:
         chunk = self._requests[-CHUNK:]
         if not chunk:
             return
-        for channel, group in _by_channel(chunk):
-            if broker_kind(consumer) == "redis":
-                handback_redis.give_back(channel, group)
-            else:
-                handback_amqp.give_back(channel, group, consumer, self.queue_of)
-            for request in group:
-                request.acknowledged = True  # nobody may acknowledge or reject it again
-                worker_state.task_ready(request)
+        channel = chunk[0].message.channel  # of all: only what came over one connection is added
+        if broker_kind(consumer) == "redis":
+            handback_redis.give_back(channel, chunk)
+        else:
+            handback_amqp.give_back(channel, chunk, consumer, self.queue_of)
+        for request in chunk:
+            request.acknowledged = True  # nobody may acknowledge or reject it again
+            worker_state.task_ready(request)
         del self._requests[-len(chunk) :]
         self.total += len(chunk)
-
-
-def _by_channel(requests):
-    groups = {}
-    for request in requests:
-        channel = request.message.channel
-        groups.setdefault(id(channel), (channel, []))[1].append(request)
-    return list(groups.values())
 
 
 def _delivery_order(channel):

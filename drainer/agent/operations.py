@@ -5,7 +5,7 @@ import platform
 import celery
 import kombu
 
-from . import PROTOCOL, __version__, airflow, end, handback
+from . import __version__, airflow, end, handback, protocol
 from .log import describe, harmless, log
 
 #: How often a worker without a hub is asked to look after its drain, in seconds.
@@ -112,7 +112,7 @@ class Operations:
         kind = handback.broker_kind(consumer) if consumer is not None else None
         return {
             "agent": __version__,
-            "protocol": PROTOCOL,
+            "protocol": protocol.VERSION,
             "celery": celery.__version__,
             "kombu": kombu.__version__,
             "python": platform.python_version(),

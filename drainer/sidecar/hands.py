@@ -60,10 +60,6 @@ class Hands:
                 self._end = True
         self._wake.set()
 
-    def poke(self) -> None:
-        """Look at the worker now."""
-        self._wake.set()
-
     async def refresh(self) -> None:
         """Have a fresh look for somebody who asks, where a look is cheap; at most `FRESH` late."""
         seen = self.last_contact
@@ -91,13 +87,11 @@ class Hands:
                 await self._turn()
                 self._retry = RETRY_FIRST
                 pause = self._pause()
-            except LinkError as exc:
+            except Exception as exc:
+                if not isinstance(exc, LinkError):  # a fault of ours must not end the sidecar in mid-drain
+                    log.error("following the worker failed", error=exc)
+                    exc = LinkError("something in drainer broke; see the log")
                 await self._lost(exc)
-                pause = self._retry
-                self._retry = min(RETRY_MOST, self._retry * 2)
-            except Exception as exc:  # a fault of ours must not end the sidecar in mid-drain
-                log.error("following the worker failed", error=exc)
-                await self._lost(LinkError("something in drainer broke; see the log"))
                 pause = self._retry
                 self._retry = min(RETRY_MOST, self._retry * 2)
             with contextlib.suppress(TimeoutError):

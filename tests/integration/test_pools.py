@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tests.support.servers import need_module
 from tests.support.waiting import eventually
 from tests.support.worker import Setting
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.compat
 @pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
 def test_a_drain_in_each_pool_runs_every_task_once(setting: Setting, pool: str) -> None:
     if pool == "gevent":
-        pytest.importorskip("gevent", reason="gevent is missing: pip install gevent")
+        need_module("gevent")
     worker = setting.worker(pool=pool)
     sidecar = setting.sidecar(worker.directory)
     sidecar.connected()
@@ -35,7 +36,7 @@ def test_a_drain_in_each_pool_runs_every_task_once(setting: Setting, pool: str) 
 @pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
 def test_resume_in_each_pool(setting: Setting, pool: str) -> None:
     if pool == "gevent":
-        pytest.importorskip("gevent", reason="gevent is missing: pip install gevent")
+        need_module("gevent")
     worker = setting.worker(pool=pool)
     sidecar = setting.sidecar(worker.directory)
     sidecar.connected()

@@ -1,6 +1,7 @@
 """Brokers that a test starts and stops itself, on free ports."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import redis
@@ -20,7 +22,17 @@ def need(program: str, package: str) -> str:
     for place in (shutil.which(program), f"/usr/sbin/{program}", f"/usr/lib/rabbitmq/bin/{program}"):
         if place and os.access(place, os.X_OK):
             return place
-    message = f"{program} is missing: apt-get install {package}"
+    return missing(f"{program} is missing: apt-get install {package}")
+
+
+def need_module(name: str) -> None:
+    """Skips where a module isn't installed, naming it; fails when CI=true."""
+    if importlib.util.find_spec(name) is None:
+        missing(f"{name} is missing: pip install {name}")
+
+
+def missing(message: str) -> NoReturn:
+    """Skip, or fail when CI=true."""
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
